@@ -369,7 +369,7 @@ class _DicomCollector(Collector):
             self._named[name] += 1
             path = f"{name} [{self._named[name]}]"
         self._named[path] = 1
-        return f"{self._prefix}{path}"
+        return f"{self._prefix}{path}" if self._prefix else path  # the same string: there may be a hundred thousand
 
     def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header, read: Read) -> bool:
         """Add an instance; returns whether it became an item."""
